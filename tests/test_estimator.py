@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,18 @@ def test_weights_count_by_their_ratio_and_zero_is_left_out() -> None:
     np.testing.assert_array_equal(fast().fit(X, Y, np.full(60, 5.0)).predict_proba(X), probabilities(X))
     few = np.arange(60) < 40
     np.testing.assert_array_equal(fast().fit(X, Y, few).predict_proba(X), fast().fit(X[few], Y[few]).predict_proba(X))
+
+
+def test_weights_of_classes_that_a_fold_lacks_are_ignored() -> None:
+    expected = fast(class_weight={1: 3}).fit(X, Y).predict_proba(X)
+    np.testing.assert_array_equal(fast(class_weight={1: 3, 2: 9}).fit(X, Y).predict_proba(X), expected)
+
+
+@pytest.mark.parametrize("given", [lambda: dict(enumerate(Y)).values(), lambda: iter(Y), lambda: map(int, Y)])
+def test_labels_are_taken_one_by_one_where_they_have_no_places(given: Callable[[], Any]) -> None:
+    expected = fast(training_steps=1).fit(X, Y).predict_proba(X)
+    found = fast(training_steps=1).fit(X, given(), groups=given())
+    np.testing.assert_array_equal(found.predict_proba(X), expected)
 
 
 def test_the_score_counts_each_series_by_its_weight() -> None:

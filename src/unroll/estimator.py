@@ -22,7 +22,7 @@ from .config.model import Auto, ScalingName
 from .config.signature import documented, takes, with_defaults
 from .data.containers import SeriesBlock, is_frame, numbers, series_block
 from .data.formats.stored import to_data
-from .data.memory import check_labels, groups_of
+from .data.memory import at_places, check_labels, groups_of
 from .data.origins import Origins
 from .data.preparation import Preparation, Scaling
 from .data.raw import prepare_series
@@ -61,7 +61,8 @@ class Arguments(TrainConfig, ModelConfig):
         missing: how to fill in missing values, NaN; impute repeats the last value (at the start: the mean); mask does
             the same and adds, for each feature, a second one that is 1 where the value was missing
         class_weight: weights of the classes in the training loss; "balanced", so that each class counts alike however
-            rare it is, or a mapping of classes to weights, the others 1 (default: 1 for all)
+            rare it is, or a mapping of classes to weights, the others 1, where those that ``y`` lacks are ignored
+            (default: 1 for all)
         val_fraction: fraction of the training data held out for validation, of each class at least one series of two or
             more, or whole groups where `fit` is given some; 0 holds out none
         random_state: seed of the initial weights, shuffling, validation split and noise, a whole number or NumPy's
@@ -361,6 +362,7 @@ class RNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         if y is None:
             raise DataError("This RNNClassifier estimator requires y to be passed, but the target y is None")
         _check_order("y", y, block)
+        y = at_places(y)
         check_labels(y)
         y = numbers("y", y) if isinstance(y, Tensor) else y
         labels: np.ndarray = column_or_1d(check_array(y, ensure_2d=False, dtype=None, input_name="y"), warn=True)
@@ -382,10 +384,12 @@ class RNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         if not weights.any():
             raise DataError("sample_weight is zero for all series: expected one above 0")
         if isinstance(self.class_weight, Mapping):
-            unknown = [name for name in self.class_weight if name not in self.classes_.tolist()]
-            if unknown:
-                raise DataError(f"class_weight has no class of y: {listed(unknown)}; y has {listed(self.classes_)}")
-            own = compute_class_weight(dict(self.class_weight), classes=self.classes_, y=self.classes_[at])
+            classes = self.classes_.tolist()
+            known = {name: weight for name, weight in self.class_weight.items() if name in classes}
+            if self.class_weight and not known:  # a part of the data may lack some of the classes
+                given = listed(self.class_weight)
+                raise DataError(f"class_weight has no class of y: {given}; y has {listed(self.classes_)}")
+            own = compute_class_weight(known, classes=self.classes_, y=self.classes_[at])
             if not (own > 0).all():
                 raise DataError(
                     f"class_weight must map classes to numbers above 0, got {shown(dict(self.class_weight))}"

@@ -112,6 +112,12 @@ BROKEN = {
     "no class": (".txt", "0.5 1 2\n1 2 3\n", "line 1: expected the number of a class first, got '0.5'"),
     "a number a line": (".txt", "1 1 2\n2 2 3\n3 3 4\n", "begins each of its 3 lines with another number"),
     "a word": (".tsv", "1\t2\n" * 20 + "1\tx\n", "line 21: expected a number, got 'x'"),
+    "an underscore": (".tsv", "1\t2\n" * 20 + "1\t1_2\n", "line 21: expected a number, got '1_2'"),
+    "an underscore in an attribute": (
+        ".arff",
+        "@attribute a real\n@attribute c {x,y}\n@data\n1_2,x\n",
+        "line 4, feature 0: expected a number, got '1_2'",
+    ),
     "nothing but a class": (".txt", "1 NaN\n1 2\n2 3\n2 4\n", "line 1: the series is empty; remove the line"),
     "no data": (".arff", "@relation x\n", "has no line @data"),
     "a date": (
@@ -137,6 +143,12 @@ def test_bad_files_are_one_line(what: str, tmp_path: Path) -> None:
     (tmp_path / f"a{suffix}").write_text(content)
     with pytest.raises(DataError, match=message):
         unroll.load(tmp_path / f"a{suffix}")
+
+
+def test_a_class_with_an_underscore_is_no_number(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("1_2 1 2\n1 2 3\n")
+    with pytest.raises(DataError, match="line 1: expected the number of a class first, got '1_2'"):
+        plain_series.parse(tmp_path / "a.txt", True)
 
 
 def test_lines_of_numbers_are_classified_with_classes_and_without(

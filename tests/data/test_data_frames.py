@@ -5,6 +5,7 @@ from __future__ import annotations
 import decimal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -504,6 +505,23 @@ def test_a_mark_of_what_is_missing_is_known_in_single_precision(hand_over: Calla
     splits = hand_over(x)
     assert splits.train.missing is not None
     assert splits.train.missing.flatten(1).tolist() == [[False, True, False, False]] * len(splits.train)
+
+
+@pytest.mark.parametrize("x", [padded(), EACH], ids=["array", "list"])
+@pytest.mark.parametrize(
+    "given", [lambda names: dict(enumerate(names)).values(), lambda names: (name for name in names), partial(map, str)]
+)
+def test_classes_and_groups_are_taken_one_by_one_where_they_have_no_places(x: Any, given: Callable[..., Any]) -> None:
+    found = unroll.load(x, given(LABELS), groups=given(IDS), test_fraction=0).train
+    expected = unroll.load(x, LABELS, groups=IDS, test_fraction=0).train
+    assert torch.equal(found.y, expected.y)
+    assert found.origins == expected.origins
+
+
+@pytest.mark.parametrize("labels", ["ud" * 6, set(LABELS)])
+def test_classes_in_a_text_or_without_order_are_refused(labels: Any) -> None:
+    with pytest.raises(DataError, match=r"y must be \(N,\) names of classes"):
+        unroll.load(padded(), labels)
 
 
 @pytest.mark.parametrize(

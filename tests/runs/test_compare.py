@@ -21,6 +21,7 @@ import unroll
 from unroll import compare_runs
 from unroll.cli import main
 from unroll.cli.views.comparison import print_comparison
+from unroll.data.columns import Columns
 from unroll.evaluation.predictions import Predictions
 from unroll.evaluation.significance import LEVEL, holm
 from unroll.plots import Curve, Score, png, side_by_side, swept
@@ -390,6 +391,40 @@ def test_another_part_held_out_is_other_data(drawn: dict[str, str]) -> None:
     found = compare_runs(["plain", "other"])
     assert {group.runs[0].n for group in found.groups} == {12}
     assert (len(found.by_data), found.verdicts, set(found.differing)) == (2, (), set(drawn))
+
+
+def test_columns_named_as_they_are_found_anyway_are_the_same_data() -> None:
+    names = {"feature_columns": "v", "id_column": "id", "time_column": "time", "label_column": "label"}
+    rows = [
+        f"{number},{step},{number * step},{number - step},{'ab'[number % 2]}"
+        for number in range(60)
+        for step in range(4)
+    ]
+    Path("t.csv").write_text("\n".join(["id,time,v,w,label", *rows]))
+    unroll.train_run("t.csv", out="found", **QUICK)
+    unroll.train_run("t.csv", out="named", **QUICK, **names)
+    found = compare_runs(["found", "named"])
+    assert (len(found.by_data), len(found.verdicts)) == (1, 1)
+    assert found.verdicts[0].reason == "they read the data differently"
+
+
+@pytest.mark.parametrize("role", ["id", "time", "label"])
+def test_columns_taken_for_something_else_are_other_data(
+    runs: Path, role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, columns = replace(read_record(runs / "a"), predictions=None), Columns(("v",), "id", "time", "label")
+    made = {
+        "found": replace(a, path=Path("found"), columns=columns),
+        "other": replace(
+            a,
+            path=Path("other"),
+            columns=replace(columns, **{role: "another"}),
+            reading={**a.reading, f"{role}_column": "another"},
+            fingerprint="another",
+        ),
+    }
+    monkeypatch.setattr("unroll.runs.compare.read_record", lambda path: made[path.name])
+    assert len(compare_runs(list(made)).by_data) == 2
 
 
 def test_the_same_digits_read_otherwise_are_told_by_the_intervals(here: Path) -> None:

@@ -6,7 +6,7 @@ A frame is read as a file with the same content, see `unroll.data.formats.frames
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, KeysView, Mapping, ValuesView
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -75,7 +75,8 @@ def read(
         own: how that model's own data was read (default None).
     """
     held, notes = _held(data, y, test)
-    held = {name: _texts_as_frame(part) for name, part in held.items()}
+    groups = at_places(groups)
+    held = {name: _texts_as_frame(part._replace(y=at_places(part.y))) for name, part in held.items()}
     kinds = {name: _kind(part, layout) for name, part in held.items()}
     if len(set(kinds.values())) > 1:
         raise DataError(
@@ -276,8 +277,16 @@ def _of_arrays(held: dict[str, Held], groups: Any, config: DataConfig, model: Pr
     return npz.of_arrays(Path("arrays"), arrays, config, model)
 
 
+def at_places(values: Any) -> Any:
+    """Return what a generator, a map or ``dict.values()`` gives as a list; anything else as it is."""
+    has_places = any(hasattr(values, name) for name in ("shape", "__array__", "__len__"))
+    has_order = isinstance(values, ValuesView | KeysView) or (isinstance(values, Iterable) and not has_places)
+    return list(values) if has_order else values
+
+
 def groups_of(groups: Any, n: int) -> list[str]:
     """Return the name of the group of each of ``n`` series."""
+    groups = at_places(groups)
     if not hasattr(groups, "__len__") or getattr(groups, "ndim", 1) != 1:
         got = f"shape {tuple(groups.shape)}" if hasattr(groups, "shape") else source_of(groups)
         raise DataError(f"groups must be (N,) names, one of each series, got {got}")

@@ -30,8 +30,8 @@ from ..models.ensemble import log_mean
 from .folder import fresh, write_json
 from .record import Record, read_record
 
-# Fields of `DataConfig` that say which sequences are held out, or which class they have.
-DRAWN = ("test_fraction", "split_seed", "fold", *CUTS, "id_column", "time_column", "label_column", "window", "lines")
+# Fields of `DataConfig` that say which sequences are held out.
+DRAWN = ("test_fraction", "split_seed", "fold", *CUTS, "window", "lines")
 
 Test = Literal["mcnemar", "intervals", "welch", "resampled"]
 
@@ -471,4 +471,13 @@ def _drawn_alike(a: Record, b: Record) -> bool:
     names = DRAWN if a.reading["window"] is None else (*DRAWN, *OF_SERIES, "max_length")
     labels = [run.predictions.y for run in (a, b) if run.predictions]
     has_same_labels = all(torch.equal(labels[0], y) for y in labels[1:])
-    return a.n == b.n and has_same_labels and all(a.reading[name] == b.reading[name] for name in names)
+    has_same_roles = _roles(a) == _roles(b)
+    if not a.columns and not b.columns and len(labels) < 2:
+        has_same_roles = a.reading["label_column"] == b.reading["label_column"]
+    is_same = a.n == b.n and has_same_labels and has_same_roles
+    return is_same and all(a.reading[name] == b.reading[name] for name in names)
+
+
+def _roles(run: Record) -> tuple[str | None, ...]:
+    """Return the columns that were taken for the series, the time and the class, whether or not they were named."""
+    return (run.columns.id, run.columns.time, run.columns.label) if run.columns else ()

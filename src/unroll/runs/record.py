@@ -10,6 +10,7 @@ from typing import Any
 
 import safetensors
 
+from ..data.columns import Columns
 from ..errors import RunError
 from ..evaluation.calibration import Calibration
 from ..evaluation.metrics import Interval
@@ -44,6 +45,7 @@ class Record:
         baseline: the best result of ``unroll baseline``; None if that was not run
         calibration: of its confidence; None if no validation split was held out
         member_losses: of an ensemble the loss of each member on the test set; empty without one
+        columns: what those of the data were taken for; None if it is not a table
     """
 
     path: Path
@@ -64,6 +66,7 @@ class Record:
     baseline: BestBaseline | None = None
     calibration: Calibration | None = None
     member_losses: tuple[float, ...] = ()
+    columns: Columns | None = None
 
     @property
     def seconds(self) -> float:
@@ -133,6 +136,7 @@ def read_record(path: str | Path) -> Record:
         **metrics,
         baseline=read_baselines(path),
         calibration=read_calibration(path),
+        columns=config.preparation.columns,
     )
 
 

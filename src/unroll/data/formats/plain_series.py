@@ -141,7 +141,7 @@ def _are_numbers(line: str) -> bool:
 def _class(cell: str) -> str | None:
     """Return the name of a class that is a whole number, which the archive also writes 1.0000000e+00."""
     try:
-        value = float(cell)
+        value = number(cell)
     except ValueError:
         return None
     return str(int(value)) if value.is_integer() else None

@@ -258,10 +258,11 @@ def values_of(path: Path, place: int, features: list[str]) -> np.ndarray:
 
 def _numbers(cells: list[str]) -> np.ndarray:
     """Return the numbers in cells; what is none is looked at cell by cell."""
-    try:
-        numbers = np.fromiter(map(float, cells), np.float64, len(cells))
-        if not np.isinf(numbers).any():
-            return numbers
-    except ValueError:
-        pass
+    if not any("_" in cell for cell in cells):  # Python takes 1_2 for 12
+        try:
+            numbers = np.fromiter(map(float, cells), np.float64, len(cells))
+            if not np.isinf(numbers).any():
+                return numbers
+        except ValueError:
+            pass
     return np.array([number(cell) for cell in cells])
