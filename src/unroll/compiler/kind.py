@@ -74,7 +74,7 @@ class _Look:
 
 
 def kind_of(cell: nn.Module) -> tuple[Hashable, ...]:
-    """Return what two cells share if their steps are the same program, but for whole numbers in tensors.
+    """Return what two cells share if their steps are the same program, apart from whole numbers in tensors.
 
     That is classes with the code of their methods, sizes, ties, attributes, also of classes and of objects, and the
     variables and functions outside of them that methods read. The whole numbers that a program relies on are those of
