@@ -62,6 +62,17 @@ def test_what_lies_beside_recordings_is_said_and_no_class_is_left_out(tmp_path: 
         unroll.load(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information"])
+def test_folders_of_the_system_are_no_classes_of_recordings(name: str, tmp_path: Path) -> None:
+    for n in range(6):
+        recording(by_folder(tmp_path, "ab"[n % 2], n), n)
+    (tmp_path / name / "data" / "a").mkdir(parents=True)
+    (tmp_path / name / "data" / "a" / "._1.csv").write_bytes(b"\0")
+    (tmp_path / "a" / name).mkdir()
+    splits = unroll.load(tmp_path)
+    assert (splits.classes, splits.train.notes) == (("a", "b"), ())
+
+
 @pytest.mark.parametrize("place", [by_name, by_folder])
 def test_each_file_is_a_series_of_its_class(place: object, tmp_path: Path) -> None:
     assert callable(place)

@@ -157,13 +157,17 @@ def films(tmp_path: Path) -> Path:
 def test_what_is_left_out_of_a_folder_of_texts_is_said(films: Path) -> None:
     for name in ("neg/3.TXT", "neg/._3.txt", "neg/4.md", "pos/notes.text", "list.csv"):
         (films / name).write_text("odd")
-    (films / "__MACOSX").mkdir()
+    for name in ("__MACOSX", "pos/@eaDir", "$Recycle.Bin"):
+        (films / name).mkdir()
     train = unroll.load(films, test_fraction=0, min_count=1).train
     assert train.texts == ("neg 1", "neg 2", "odd", "pos 1", "pos 2")
     assert train.notes == ("left out, as neither text nor class folder: list.csv, neg/4.md, pos/notes.text (3 in all)",)
 
 
-@pytest.mark.parametrize(("odd", "message"), [("neutral/1.md", "neutral holds no text"), ("neg/more/3.txt", "is a f")])
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [("neutral/1.md", "neutral holds no text"), ("__none/1.md", "__none holds no"), ("neg/more/3.txt", "is a f")],
+)
 def test_no_class_folder_is_left_out_in_silence(films: Path, odd: str, message: str) -> None:
     (films / odd).parent.mkdir()
     (films / odd).write_text("odd")
@@ -177,6 +181,11 @@ def test_a_test_folder_without_classes_is_not_used_and_said(films: Path, tmp_pat
     (tmp_path / "test" / "1.txt").write_text("neg")
     splits = unroll.load(tmp_path, test_fraction=0)
     assert splits.train.notes == ("test/ has no class folders: it is not used",)
+
+
+def test_a_class_may_be_called_with_underscores(films: Path) -> None:
+    (films / "neg").rename(films / "__neg")
+    assert unroll.load(films, test_fraction=0, min_count=1).classes == ("__neg", "pos")
 
 
 @pytest.mark.parametrize(
