@@ -298,7 +298,7 @@ def _format(path: Path, config: DataConfig) -> Format:
     read = _format_of(path, config)
     used: dict[Format, tuple[str, ...]] = {
         texts.read: ("label_column",),
-        recordings.read: ("missing_values", "decimal"),
+        recordings.read: ("missing_values", "decimal", "drop_columns"),
     }
     if read is image_folder.read or read in used:
         config.check_unused(str(path), NO_TABLE, *(name for name in TABLE if name not in used.get(read, ())))
