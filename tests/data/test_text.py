@@ -485,17 +485,28 @@ def test_files_of_texts_are_read_with_classes_and_without(tmp_path: Path) -> Non
             text_files.read_texts(tmp_path / name)
 
 
-def test_an_empty_cell_is_no_text_to_classify_either(tmp_path: Path) -> None:
+def test_an_empty_cell_is_a_text_to_classify(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("n,review\n1,good fun\n2,\n")
-    with pytest.raises(DataError, match="a.csv, line 3: review is missing: write a text, or remove the line"):
-        text_files.read_texts(tmp_path / "a.csv")
+    texts, records = text_files.read_texts(tmp_path / "a.csv")
+    assert (texts, records.names) == (["good fun", ""], ["2", "3"])
 
 
 @pytest.mark.parametrize("content", ["text,n\n,1\n", "text,title,n\n,,1\n,,2\n"])
-def test_a_column_of_empty_cells_is_one_line(content: str, tmp_path: Path) -> None:
+def test_a_column_of_empty_cells_holds_empty_texts_to_classify(content: str, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(content)
-    with pytest.raises(DataError, match="a.csv, line 2: text is missing"):
-        text_files.read_texts(tmp_path / "a.csv")
+    assert set(text_files.read_texts(tmp_path / "a.csv")[0]) == {""}
+
+
+def test_a_row_without_a_text_is_answered_as_the_others_are(
+    tsv: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = unroll.train_run(str(tsv(rows(2))), epochs=1, hidden_size=4, out=tmp_path / "run")
+    (tmp_path / "new.csv").write_text("n,text\n1,good fun\n2,\n3,a bore\n")
+    assert main(["predict", str(run.path), str(tmp_path / "new.csv"), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["predictions"]) == 3
+    (tmp_path / "new.csv").write_text("text,label\ngood fun,good\n,bad\n")
+    with pytest.raises(DataError, match="line 3: text is missing"):
+        load_test(run, str(tmp_path / "new.csv"))
 
 
 def test_an_empty_text_that_is_written_as_such_is_one(tmp_path: Path) -> None:
