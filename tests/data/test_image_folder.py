@@ -355,6 +355,7 @@ def test_brightness_does_not_depend_on_the_other_pixels(folder: Folder) -> None:
     ("brightest", "dtype", "suffix", "remedy"),
     [
         (255, np.uint16, ".png", "the values as they are"),
+        (3, np.uint16, ".png", "each value * 255 // 3"),  # of a mask
         (4000, np.uint16, ".png", "each value * 255 // 4095"),
         (200, np.int32, ".tif", "the values as they are"),
     ],
@@ -370,6 +371,27 @@ def test_wide_images_of_narrow_values_are_not_read_as_black(
         f"image0{suffix} has more than 8 bits a pixel, but no image of its kind has a value above {brightest:,} of "
         f"65,535: they would be read as nearly black; save them with 8 bits a pixel, {remedy}"
     )
+    assert complaint(root).endswith(remedy)  # kept in the cache folder, too
+
+
+@pytest.mark.parametrize("part", ["test", "val"])
+def test_another_part_than_that_to_train_on_may_be_dim(folder: Folder, part: str) -> None:
+    for under, grey in {"train": 60_000, "test": 60_000, part: 255}.items():
+        root = folder({"a": 3, "b": 3}, under=under)
+        for file in (root / under).rglob("*.png"):
+            Image.fromarray(np.full((4, 6), grey, np.uint16)).save(file)
+    assert load(root).train.x.min() > 200
+    assert load(root / "train", val_data=str(root / part)).val is not None
+    assert "a value above 255" in complaint(root / part)
+
+
+@pytest.mark.parametrize("resize", [None, "3"])
+def test_dim_images_are_no_error_of_a_run(folder: Folder, tmp_path: Path, resize: str | None) -> None:
+    run = unroll.train_run(str(folder({"a": 5, "b": 5})), out=tmp_path / "run", epochs=1, hidden_size=2, resize=resize)
+    dim = folder({"a": 5, "b": 5}, name="dim")
+    for file in dim.rglob("*.png"):
+        Image.fromarray(np.full((4, 6), 255, np.uint16)).save(file)
+    assert len(load_test(run, str(dim)).sequences) == 10
 
 
 def test_what_is_left_out_is_said(folder: Folder) -> None:

@@ -25,7 +25,7 @@ def recording(path: Path, seed: int, columns: str = "timestamp,ax,ay", rows: int
     """Write a recording and return its values of ax and ay, (time, 2)."""
     random = np.random.default_rng(seed)
     values = random.standard_normal((rows or 5 + seed % 3, 2)).round(4)
-    cells = {"ax": values[:, 0], "ay": values[:, 1]}
+    cells = {"ax": values[:, 0], "ay": values[:, 1], "temp": -values[:, 0]}
     names = columns.split(",")
     lines = [",".join(str(cells[n][t] if n in cells else t / 50) for n in names) for t in range(len(values))]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,8 +46,39 @@ def test_a_feature_that_a_recording_lacks_is_not_left_out_in_silence(odd: int, t
     for n in range(3):
         recording(by_name(tmp_path, "walk", n), n, "ax,ay" if n != odd else "ax")
         recording(by_name(tmp_path, "run", n), n, "ax,ay")
-    with pytest.raises(DataError, match=rf"walk_0{odd}.csv has no column ay, which .*run_00.csv has"):
+    way = "expected the same ones; --drop-columns ay leaves it out"
+    with pytest.raises(DataError, match=rf"walk_0{odd}.csv has no column ay, which .*run_00.csv has: {way}"):
         unroll.load(tmp_path)
+
+
+def test_a_column_that_some_recordings_lack_can_be_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "data"
+    for n in range(5):
+        recording(by_folder(data, "walk", n), n, "ax,ay,temp,number" if n == 3 else "ax,ay,number")
+        recording(by_folder(data, "run", n), n, "ax,ay,number")
+    with pytest.raises(DataError, match="has no column temp, .*; --drop-columns ax,temp leaves it out"):
+        unroll.load(data, drop_columns="ax")
+    with pytest.raises(DataError, match="data has no column 'tmp'; did you mean 'temp'.*: it has ax, ay, number, temp"):
+        unroll.load(data, drop_columns="tmp")
+    run = unroll.train_run(str(data), out=tmp_path / "run", epochs=1, hidden_size=2, drop_columns="temp")
+    assert run.preparation.features == ("ax", "ay")
+    assert unroll.load(data, drop_columns="temp").understood.endswith("left out: number, temp")
+    for name, columns in (("without", "ay,ax"), ("with", "ax,temp,ay")):
+        for n in range(2):
+            recording(by_folder(tmp_path / name, ("walk", "run")[n], n), n, columns)
+        test = load_test(run, str(tmp_path / name)).sequences
+        assert (len(test), test.preparation.features) == (2, ("ax", "ay"))
+        assert main(["predict", str(run.path), str(by_folder(tmp_path / name, "walk", 0))]) == 0
+    assert len(load_test(run).sequences) == 2
+    with pytest.raises(DataError, match="the run reads the features ax, ay: ay cannot be left out"):
+        load_test(run, str(tmp_path / "with"), drop_columns="ay")
+
+
+def test_columns_without_names_cannot_be_left_out(tmp_path: Path) -> None:
+    for n in range(4):
+        recording(by_folder(tmp_path, "ab"[n % 2], n), n, ",")
+    with pytest.raises(DataError, match="has no column '0': it has columns without names"):
+        unroll.load(tmp_path, drop_columns="0")
 
 
 def test_what_lies_beside_recordings_is_said_and_no_class_is_left_out(tmp_path: Path) -> None:
@@ -60,6 +91,17 @@ def test_what_lies_beside_recordings_is_said_and_no_class_is_left_out(tmp_path: 
     (tmp_path / "rest" / "1.tsv").write_text("ax\tay\n1\t2\n3\t1\n")
     with pytest.raises(DataError, match=r"rest holds no .csv file, as the other classes do: expected recordings of on"):
         unroll.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information"])
+def test_folders_of_the_system_are_no_classes_of_recordings(name: str, tmp_path: Path) -> None:
+    for n in range(6):
+        recording(by_folder(tmp_path, "ab"[n % 2], n), n)
+    (tmp_path / name / "data" / "a").mkdir(parents=True)
+    (tmp_path / name / "data" / "a" / "._1.csv").write_bytes(b"\0")
+    (tmp_path / "a" / name).mkdir()
+    splits = unroll.load(tmp_path)
+    assert (splits.classes, splits.train.notes) == (("a", "b"), ())
 
 
 @pytest.mark.parametrize("place", [by_name, by_folder])

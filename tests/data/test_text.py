@@ -158,13 +158,17 @@ def films(tmp_path: Path) -> Path:
 def test_what_is_left_out_of_a_folder_of_texts_is_said(films: Path) -> None:
     for name in ("neg/3.TXT", "neg/._3.txt", "neg/4.md", "pos/notes.text", "list.csv"):
         (films / name).write_text("odd")
-    (films / "__MACOSX").mkdir()
+    for name in ("__MACOSX", "pos/@eaDir", "$Recycle.Bin"):
+        (films / name).mkdir()
     train = unroll.load(films, test_fraction=0, min_count=1).train
     assert train.texts == ("neg 1", "neg 2", "odd", "pos 1", "pos 2")
     assert train.notes == ("left out, as neither text nor class folder: list.csv, neg/4.md, pos/notes.text (3 in all)",)
 
 
-@pytest.mark.parametrize(("odd", "message"), [("neutral/1.md", "neutral holds no text"), ("neg/more/3.txt", "is a f")])
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [("neutral/1.md", "neutral holds no text"), ("__none/1.md", "__none holds no"), ("neg/more/3.txt", "is a f")],
+)
 def test_no_class_folder_is_left_out_in_silence(films: Path, odd: str, message: str) -> None:
     (films / odd).parent.mkdir()
     (films / odd).write_text("odd")
@@ -178,6 +182,11 @@ def test_a_test_folder_without_classes_is_not_used_and_said(films: Path, tmp_pat
     (tmp_path / "test" / "1.txt").write_text("neg")
     splits = unroll.load(tmp_path, test_fraction=0)
     assert splits.train.notes == ("test/ has no class folders: it is not used",)
+
+
+def test_a_class_may_be_called_with_underscores(films: Path) -> None:
+    (films / "neg").rename(films / "__neg")
+    assert unroll.load(films, test_fraction=0, min_count=1).classes == ("__neg", "pos")
 
 
 @pytest.mark.parametrize(
@@ -477,17 +486,28 @@ def test_files_of_texts_are_read_with_classes_and_without(tmp_path: Path) -> Non
             text_files.read_texts(tmp_path / name)
 
 
-def test_an_empty_cell_is_no_text_to_classify_either(tmp_path: Path) -> None:
+def test_an_empty_cell_is_a_text_to_classify(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("n,review\n1,good fun\n2,\n")
-    with pytest.raises(DataError, match="a.csv, line 3: review is missing: write a text, or remove the line"):
-        text_files.read_texts(tmp_path / "a.csv")
+    texts, records = text_files.read_texts(tmp_path / "a.csv")
+    assert (texts, records.names) == (["good fun", ""], ["2", "3"])
 
 
 @pytest.mark.parametrize("content", ["text,n\n,1\n", "text,title,n\n,,1\n,,2\n"])
-def test_a_column_of_empty_cells_is_one_line(content: str, tmp_path: Path) -> None:
+def test_a_column_of_empty_cells_holds_empty_texts_to_classify(content: str, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(content)
-    with pytest.raises(DataError, match="a.csv, line 2: text is missing"):
-        text_files.read_texts(tmp_path / "a.csv")
+    assert set(text_files.read_texts(tmp_path / "a.csv")[0]) == {""}
+
+
+def test_a_row_without_a_text_is_answered_as_the_others_are(
+    tsv: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = unroll.train_run(str(tsv(rows(2))), epochs=1, hidden_size=4, out=tmp_path / "run")
+    (tmp_path / "new.csv").write_text("n,text\n1,good fun\n2,\n3,a bore\n")
+    assert main(["predict", str(run.path), str(tmp_path / "new.csv"), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["predictions"]) == 3
+    (tmp_path / "new.csv").write_text("text,label\ngood fun,good\n,bad\n")
+    with pytest.raises(DataError, match="line 3: text is missing"):
+        load_test(run, str(tmp_path / "new.csv"))
 
 
 def test_an_empty_text_that_is_written_as_such_is_one(tmp_path: Path) -> None:

@@ -163,7 +163,10 @@ def _with_validation(parts: Parts, path: Path, folder: Path | None, config: Data
     reading = replace(parts.reading or config, val_data=None)
     read = _format(place, reading)
     preparation = parts.train.preparation
-    val = read(place, reading, None if read is image_folder.read else preparation).train
+    if read is image_folder.read:
+        val = image_folder.read(place, reading, is_validation=True).train
+    else:
+        val = read(place, reading, preparation).train
     try:
         return parts._replace(val=val.beside(parts.train))
     except DataError as error:
@@ -295,7 +298,7 @@ def _format(path: Path, config: DataConfig) -> Format:
     read = _format_of(path, config)
     used: dict[Format, tuple[str, ...]] = {
         texts.read: ("label_column",),
-        recordings.read: ("missing_values", "decimal"),
+        recordings.read: ("missing_values", "decimal", "drop_columns"),
     }
     if read is image_folder.read or read in used:
         config.check_unused(str(path), NO_TABLE, *(name for name in TABLE if name not in used.get(read, ())))

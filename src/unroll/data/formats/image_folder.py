@@ -36,8 +36,9 @@ from .image_file import DIM, prepare_image, read_image
 from .parts import VALIDATION, Files, single
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm")
-CACHE_FORMAT = 4
+CACHE_FORMAT = 5
 EXAMPLES = 3  # of what was left out, in a note
+FEW = 16  # values, as of a mask of 0 and 1, which would be black in 8 bits too
 
 
 @dataclass(frozen=True)
@@ -67,17 +68,21 @@ class _Images(NamedTuple):
     Attributes:
         pixels: (N, height, width) or in colour (N, height, width, 3) uint8
         colours: of the files
+        wide: number of the first file of 16 bits a pixel; -1 where there is none
+        brightest: the largest value in all such files, of 65,535
     """
 
     pixels: np.ndarray
     colours: Colours
+    wide: int = -1
+    brightest: int = 0
 
     @property
     def channels(self) -> int:
         return 3 if self.pixels.ndim == 4 else 1
 
 
-def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> Parts:
+def read(path: Path, config: DataConfig, form: ImageFormat | None = None, *, is_validation: bool = False) -> Parts:
     """Read a folder of images of one size, or make them so.
 
     Args:
@@ -86,6 +91,7 @@ def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> Par
         config: order of the pixels, size, and whether colours are kept.
         form: of a run whose data this is to become: then each file is prepared as for its predictions, and of
             ``config`` nothing is used (default None).
+        is_validation: whether other images are trained on; as their test part, these may be dim (default False).
 
     Raises:
         DataError: there is nothing to learn from, or an image cannot be read or has another size; says which.
@@ -95,6 +101,10 @@ def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> Par
     listings = [_list(folder) for folder in folders]
     wanted = form.channels if form else config.channels
     files = [_read(listing, config.size, form, wanted) for listing in listings]
+    if (
+        form is None and not is_validation and files[0].wide >= 0 and files[0].brightest < DIM
+    ):  # other parts are as bright as they are
+        raise _too_dim(listings[0].files[files[0].wide], files[0].brightest)
     colours = functools.reduce(Colours.joined, (part.colours for part in files))
     channels = wanted or colours.channels
     pixels = [
@@ -249,7 +259,9 @@ def _read(listing: Listing, size: tuple[int, int] | None, form: ImageFormat | No
         with cache.open("rb") as file, np.load(file) as content:
             if str(content["version"]) == version:
                 difference, example, grey = (content[name].item() for name in Colours._fields)
-                images = _Images(np.asarray(content["pixels"]), Colours(int(difference), str(example), int(grey)))
+                colours = Colours(int(difference), str(example), int(grey))
+                wide, brightest = int(content["wide"]), int(content["brightest"])
+                images = _Images(np.asarray(content["pixels"]), colours, wide, brightest)
                 sound = images.pixels.dtype == np.uint8 and images.pixels.ndim in (3, 4)
                 wanted = channels or images.colours.channels
                 if sound and len(images.pixels) == len(listing.files) and images.channels == wanted:
@@ -261,7 +273,9 @@ def _read(listing: Listing, size: tuple[int, int] | None, form: ImageFormat | No
         cache.parent.mkdir(parents=True, exist_ok=True)
         with writing(cache.parent), tempfile.TemporaryDirectory(dir=cache.parent, prefix=PARTIAL) as partial:
             about = {"version": version, "root": str(listing.root.resolve()), **images.colours._asdict()}
-            np.savez(Path(partial) / cache.name, pixels=images.pixels, **about)
+            np.savez(
+                Path(partial) / cache.name, pixels=images.pixels, wide=images.wide, brightest=images.brightest, **about
+            )
             (Path(partial) / cache.name).replace(cache)
     return images
 
@@ -269,10 +283,12 @@ def _read(listing: Listing, size: tuple[int, int] | None, form: ImageFormat | No
 def _read_files(
     listing: Listing, size: tuple[int, int] | None, form: ImageFormat | None, channels: int | None
 ) -> _Images:
-    images, errors, colours, brightest = [], [], Colours(), dict[Path, int]()
+    images, errors, colours, brightest = [], [], Colours(), dict[int, int]()
     console = Console(stderr=True)
     label = f"reading {escape(printable(str(listing.root)))}"
-    for file in track(listing.files, label, console=console, disable=not console.is_terminal, transient=True):
+    for number, file in enumerate(
+        track(listing.files, label, console=console, disable=not console.is_terminal, transient=True)
+    ):
         try:
             if form is not None:
                 images.append(prepare_image(file, form).pixels.numpy())
@@ -286,25 +302,29 @@ def _read_files(
             return _read_files(listing, size, form, 3)
         images.append(image.pixels)
         if image.brightest is not None:
-            brightest[file] = image.brightest
+            brightest[number] = image.brightest
         colours = colours.joined(Colours(image.difference, example, int(image.difference == 0)))
     if errors:
         more = f" (and {len(errors) - 1:,} more in {listing.root} cannot be read)" if len(errors) > 1 else ""
         raise DataError(f"{errors[0]}{more}; mend or remove what is broken")
-    if brightest and max(brightest.values()) < DIM:
-        raise _too_dim(brightest)
     sizes: dict[tuple[int, int], Path] = {}
     for pixels, file in zip(images, listing.files, strict=True):
         sizes.setdefault((pixels.shape[1], pixels.shape[0]), file)
     if len(sizes) > 1:
         _complain_of_sizes(sizes)
-    return _Images(np.stack(images), colours)
+    return _Images(np.stack(images), colours, min(brightest, default=-1), max(brightest.values(), default=0))
 
 
-def _too_dim(brightest: dict[Path, int]) -> DataError:
-    """Return what to say of images of 16 bits, of which hardly 8 are used, and how to save them."""
-    most, example = max(brightest.values()), next(iter(brightest))
+def _too_dim(example: Path, most: int) -> DataError:
+    """Return what to say of images of 16 bits, of which hardly 8 are used, and how to save them.
+
+    Args:
+        example: one of them.
+        most: the largest value in them.
+    """
     top = 2 ** max(8, most.bit_length()) - 1  # 4,095 of a camera of 12 bits
+    if most < FEW:
+        top = max(most, 1)
     each = "the values as they are" if top == 255 else f"each value * 255 // {top}"
     return DataError(
         f"{example} has more than 8 bits a pixel, but no image of its kind has a value above {most:,} of 65,535: they "

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from ...errors import DataError
 from ...formatting import listed
 
+# Folders that systems make beside a user's own, in small letters: macOS in each zip, Python, Synology, Windows twice.
+SYSTEM = ("__macosx", "__pycache__", "@eadir", "$recycle.bin", "system volume information")
 VALIDATION = ("val", "valid", "validation", "dev")
 TRAIN = re.compile(r"(?P<before>(?:.*[_\-. ])?)(?P<part>train|Train|TRAIN)")
 
@@ -28,15 +30,19 @@ class Files(NamedTuple):
 
 
 def entries_of(folder: Path) -> list[Path]:
-    """Return the entries of a folder except hidden files, ordered by name.
+    """Return the entries of a folder except hidden ones and folders of the system, ordered by name.
 
     Raises:
         DataError: the folder cannot be read.
     """
     try:
-        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and not _is_system(entry))
     except OSError as error:
         raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
+
+
+def _is_system(entry: Path) -> bool:
+    return entry.name.lower() in SYSTEM and entry.is_dir()
 
 
 def unpacked(path: Path) -> Path:

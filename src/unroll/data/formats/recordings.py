@@ -19,8 +19,8 @@ import numpy as np
 
 from ...config import DataConfig
 from ...config.data import OF_IMAGES
-from ...errors import DataError
-from ...formatting import listed, shown
+from ...errors import DataError, did_you_mean
+from ...formatting import listed, quoted, shown
 from ..columns import Columns
 from ..preparation import Preparation
 from ..sequences import Parts
@@ -32,7 +32,7 @@ from .image_folder import SUFFIXES as IMAGES
 from .parsing import check_name, number, read_rows
 from .parts import VALIDATION, Files, entries_of, inside, unpacked
 from .plain_series import holds_numbers, number_rows
-from .roles import LABELS, id_candidates, long_form
+from .roles import LABELS, flag, id_candidates, long_form
 from .series_file import Series, to_sequences
 from .table import NO_MARKS, Marks, read_table
 
@@ -78,7 +78,7 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
     if model is not None:  # whose own recordings had these columns
         cuts = [_if_there(column, recordings[0]) for column in cuts]
         config = replace(config, group=cuts[0], split_by_time=cuts[1])
-    features, unused = _features(recordings[0], cuts)
+    features, unused = _features(path, recordings[0], cuts, config.names("drop_columns"), model)
     by = "name" if files[0][0][0].parent in folders else "folder"
     names = f"features {listed(features)}" if recordings[0][0].named else f"{len(features)} features"
     facts = [f"series from files, of {names}"]
@@ -315,21 +315,51 @@ def _times(recording: Recording) -> np.ndarray:
     return times if np.isfinite(times).all() else times[:0]
 
 
-def _features(recordings: Sequence[Recording], unread: Sequence[str | None]) -> tuple[tuple[str, ...], list[str]]:
-    """Return the columns that are features, and those that are not, to which ``unread`` belong.
+def _features(
+    path: Path,
+    recordings: Sequence[Recording],
+    cuts: Sequence[str | None],
+    dropped: Sequence[str],
+    model: Preparation | None,
+) -> tuple[tuple[str, ...], list[str]]:
+    """Return the columns that are features, and those that are not.
+
+    Args:
+        path: of all recordings.
+        recordings: to train on.
+        cuts: columns that say how parts are cut; no feature is among them.
+        dropped: columns that the user leaves out.
+        model: whose features are read, if they have names; it may have been trained without a column that is here, and
+            what was dropped for it may not be here (default None: nothing is known).
 
     Raises:
-        DataError: there is no feature, or a recording lacks one that another has.
+        DataError: there is no feature, a recording lacks one that another has, or what is dropped is not there.
     """
-    features, unused = list[str](), list[str]()
-    for name in dict.fromkeys(name for recording in recordings for name in recording.columns):
+    names = list(dict.fromkeys(name for recording in recordings for name in recording.columns))
+    named = all(recording.named for recording in recordings)
+    if model is not None and model.features and named:
+        needed = [name for name in dropped if name in model.features]
+        if needed:
+            raise DataError(
+                f"{path}: the run reads the features {listed(model.features)}: {needed[0]} cannot be left out"
+            )
+        return model.features, [name for name in names if name not in model.features]
+    for name in dropped:
+        if name not in names or not named:
+            hint, known = (did_you_mean(name, names), listed(names)) if named else ("", "columns without names")
+            raise DataError(f"{path} has no column {quoted(name)}{hint}: it has {known}")
+    unread, features, unused = (*cuts, *dropped), list[str](), list[str]()
+    for name in names:
         each = [recording.columns[name] for recording in recordings if name in recording.columns]
         is_unread = name in unread or _is_no_feature(name, each)
         (unused if recordings[0].named and is_unread else features).append(name)
         if len(each) < len(recordings) and name in features:
             lacks = next(recording for recording in recordings if name not in recording.columns)
             has = next(recording for recording in recordings if name in recording.columns)
-            raise DataError(f"{lacks.path} has no column {shown(name)}, which {has.path} has: expected the same ones")
+            way = f"; --drop-columns {flag([*dropped, name])} leaves it out" if named else ""
+            raise DataError(
+                f"{lacks.path} has no column {shown(name)}, which {has.path} has: expected the same ones{way}"
+            )
     if not features:
         raise DataError(f"{recordings[0].path} has no column of values: expected more than {listed(unused)}")
     return tuple(features), unused

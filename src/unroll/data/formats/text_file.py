@@ -200,9 +200,9 @@ def _texts(table: _Table, config: DataConfig, labels: Labels) -> ParsedTexts:
         return ParsedTexts(table.path, [], [], [])
     text = _text_column(table, config)
     label = None if labels == "unwanted" else _label_column(table, config, text, labels == "needed")
-    texts = []
+    texts, refuses_empty = [], table.empty_is_missing and labels != "unwanted"  # which a user may well ask about
     for place, value in enumerate(table.values(text)):
-        if value is None or (table.empty_is_missing and not value.strip()):
+        if value is None or (refuses_empty and not value.strip()):
             raise DataError(f"{table.where(place)}: {shown(text)} is missing: write a text, or remove the {table.row}")
         if not isinstance(value, str):
             raise DataError(f"{table.where(place)}: expected a text in {shown(text)}, got {shown(value)}")

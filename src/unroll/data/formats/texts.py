@@ -221,7 +221,7 @@ def _parts(path: Path, config: DataConfig) -> Files:
 
 
 def _sub_folders(folder: Path) -> list[Path]:
-    return [entry for entry in entries_of(folder) if entry.is_dir() and not entry.name.startswith("__")]
+    return [entry for entry in entries_of(folder) if entry.is_dir()]
 
 
 def _files(folder: Path) -> list[Path]:
@@ -247,6 +247,7 @@ def has_images(folder: Path) -> bool:
         any(entry.name.lower().endswith(IMAGES) for entry in sub.iterdir())
         or (sub.name.lower() in ("train", "test") and has_images(sub))
         for sub in _sub_folders(folder)
+        if not sub.name.startswith("__")  # which the reader of images does not look into
     )
 
 
