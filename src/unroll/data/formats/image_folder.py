@@ -101,9 +101,8 @@ def read(path: Path, config: DataConfig, form: ImageFormat | None = None, *, is_
     listings = [_list(folder) for folder in folders]
     wanted = form.channels if form else config.channels
     files = [_read(listing, config.size, form, wanted) for listing in listings]
-    if (
-        form is None and not is_validation and files[0].wide >= 0 and files[0].brightest < DIM
-    ):  # other parts are as bright as they are
+    is_trained_on = form is None and not is_validation  # other parts are as bright as they are
+    if is_trained_on and files[0].wide >= 0 and files[0].brightest < DIM:
         raise _too_dim(listings[0].files[files[0].wide], files[0].brightest)
     colours = functools.reduce(Colours.joined, (part.colours for part in files))
     channels = wanted or colours.channels

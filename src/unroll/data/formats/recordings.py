@@ -259,7 +259,8 @@ def _left_out(files: Sequence[Path]) -> list[str]:
     if empty:
         kind = files[0].suffix.lower()
         raise DataError(f"{empty[0]} holds no {kind} file, as the other classes do: expected recordings of one kind")
-    unread = [entry for folder in sorted(folders) for entry in entries_of(folder) if entry not in files]
+    chosen = set(files)
+    unread = [entry for folder in sorted(folders) for entry in entries_of(folder) if entry not in chosen]
     return [f"{entry.parent.name}/{entry.name}" for entry in unread]
 
 
