@@ -233,9 +233,10 @@ export class Table {
   /** Tell whether times count on within each group of rows: by even steps, or ever upwards as the rows stand. */
   static #countsWithin(times, names) {
     if (times.some(Number.isNaN)) return false;
-    const groups = Map.groupBy(times.keys(), (row) => names[row]);
+    const groups = new Map(Array.from(new Set(names), (name) => [name, []]));
+    times.forEach((now, row) => groups.get(names[row]).push(now));
     const steps = [...groups.values()].flatMap((own) => {
-      const sorted = own.map((row) => times[row]).sort((a, b) => a - b);
+      const sorted = own.sort((a, b) => a - b);
       return sorted.slice(1).map((now, at) => now - sorted[at]);
     });
     const [least, most] = steps.reduce(([low, high], step) => [Math.min(low, step), Math.max(high, step)], [Infinity, -Infinity]);
