@@ -75,7 +75,6 @@ def read(
         own: how that model's own data was read (default None).
     """
     held, notes = _held(data, y, test)
-    groups = at_places(groups)
     held = {name: _texts_as_frame(part._replace(y=at_places(part.y))) for name, part in held.items()}
     kinds = {name: _kind(part, layout) for name, part in held.items()}
     if len(set(kinds.values())) > 1:

@@ -129,16 +129,13 @@ def _time_steps(rule: TimeSteps) -> dict[str, Any]:
 
 def _table(run: Run) -> dict[str, Any]:
     """Return how `unroll predict` reads a table: what the page must know to read one alike."""
-    columns, plan = run.preparation.columns, run.config.plan
-    if columns is None:
-        marks = plan.reading.names("missing_values") if plan else ()
-        return {"id": None, "time": None, "wide": False, "missing_values": list(marks), "decimal": "."}
+    columns, marks = run.preparation.columns, run.marks
     return {
-        "id": columns.id,
-        "time": columns.time,
-        "wide": columns.is_wide,
-        "missing_values": list(columns.missing_values),
-        "decimal": columns.decimal,
+        "id": columns and columns.id,
+        "time": columns and columns.time,
+        "wide": columns is not None and columns.is_wide,
+        "missing_values": list(marks.missing),
+        "decimal": marks.decimal,
     }
 
 

@@ -33,11 +33,10 @@ from .colour import COLOURFUL, Colours
 from .download import PARTIAL, cache_folder, writing
 from .hints import conversion
 from .image_file import DIM, prepare_image, read_image
-from .parts import VALIDATION, Files, single
+from .parts import VALIDATION, Files, examples, not_read, single
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm")
 CACHE_FORMAT = 5
-EXAMPLES = 3  # of what was left out, in a note
 FEW = 16  # values, as of a mask of 0 and 1, which would be black in 8 bits too
 
 
@@ -199,9 +198,8 @@ def _no_folders(root: Path, entries: list[os.DirEntry[str]]) -> DataError:
     if any(map(_is_image, entries)):
         what = "holds images, but no class folders"
     elif entries:
-        names = [shown(entry.name) for entry in entries]
-        some = ", ".join(names[:EXAMPLES]) + (", …" if len(names) > EXAMPLES else "")
-        what = f"holds neither class folders nor files that are read, but {some}"
+        names = [entry.name for entry in entries]
+        what = f"holds neither class folders nor files that are read, but {examples(names)}"
         ways = map(conversion, (Path(entry.path) for entry in entries))
         expected += next(filter(None, ways), "; save tables as CSV")
     return DataError(f"{root} {what}: {expected}")
@@ -225,13 +223,8 @@ def _notes(root: Path, folders: list[Path], listings: list[Listing]) -> tuple[st
     """Say what was left out, in words."""
     beside = [entry for entry in _visible(root) if folders != [root] and Path(entry.path) not in folders]
     unlabelled = [entry.name for entry in beside if entry.is_dir() and entry.name.lower() == "test"]
-    notes = tuple(f"{name}/ has no class folders: it is not used" for name in unlabelled)
     ignored = [entry.name for entry in beside if entry.name not in unlabelled]
-    left_out = [name for listing in listings for name in listing.left_out] + ignored
-    if not left_out:
-        return notes
-    some = ", ".join(map(shown, left_out[:EXAMPLES])) + (", …" if len(left_out) > EXAMPLES else "")
-    return (*notes, f"left out, as neither image nor class folder: {some} ({len(left_out):,} in all)")
+    return not_read([name for listing in listings for name in listing.left_out] + ignored, unlabelled, "image")
 
 
 def _index(classes: tuple[str, ...], listing: Listing) -> np.ndarray:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import DataError
-from ...formatting import listed
+from ...formatting import listed, shown
 
 # Folders that systems make beside a user's own, in small letters: macOS in each zip, Python, Synology, Windows twice.
 SYSTEM = ("__macosx", "__pycache__", "@eadir", "$recycle.bin", "system volume information")
+EXAMPLES = 3  # of what was left out, in a message
 VALIDATION = ("val", "valid", "validation", "dev")
 TRAIN = re.compile(r"(?P<before>(?:.*[_\-. ])?)(?P<part>train|Train|TRAIN)")
 
@@ -43,6 +45,25 @@ def entries_of(folder: Path) -> list[Path]:
 
 def _is_system(entry: Path) -> bool:
     return entry.name.lower() in SYSTEM and entry.is_dir()
+
+
+def examples(names: Sequence[str]) -> str:
+    """Return the first of some names, for a message."""
+    return ", ".join(map(shown, names[:EXAMPLES])) + (", …" if len(names) > EXAMPLES else "")
+
+
+def not_read(left_out: Sequence[str], unused: Sequence[str], what: str) -> tuple[str, ...]:
+    """Say what of a folder with class folders was not read.
+
+    Args:
+        left_out: names of what is neither ``what`` nor a class folder.
+        unused: names of parts without class folders.
+        what: the folders hold, "image" or "text".
+    """
+    notes = tuple(f"{name}/ has no class folders: it is not used" for name in unused)
+    if not left_out:
+        return notes
+    return (*notes, f"left out, as neither {what} nor class folder: {examples(left_out)} ({len(left_out):,} in all)")
 
 
 def unpacked(path: Path) -> Path:

@@ -37,10 +37,9 @@ from ..preparation import Preparation, Scaling
 from ..records import Records
 from ..sequences import Parts, SequenceData
 from . import frames, labelled_lines, text_file
-from .image_folder import EXAMPLES
 from .image_folder import SUFFIXES as IMAGES
 from .parsing import in_order, read_rows, read_text
-from .parts import Files, beside, entries_of, inside, unpacked
+from .parts import Files, beside, entries_of, inside, not_read, unpacked
 from .plain_series import holds_numbers
 from .recordings import is_of_recordings
 from .text_file import JSON, TABLES, Labels, ParsedTexts, column_of_texts, names_in, text_lines
@@ -77,7 +76,7 @@ def read(path: Path, config: DataConfig, form: object = None) -> Parts:
     parts = of_parts({"train": files.train, **dict(_others(files))}, _parse, config)
     named = (inside(path) or ())[1:] if files.train.is_dir() else ()
     unused = [part.name for part in named if part is not None and not _class_folders(part)]
-    notes = (*parts.train.notes, *(f"{name}/ has no class folders: it is not used" for name in unused))
+    notes = (*parts.train.notes, *not_read((), unused, "text"))
     return parts._replace(train=replace(parts.train, notes=notes))
 
 
@@ -93,19 +92,13 @@ def of_parts(
     """
     train = parse(sources["train"], config, "needed")
     parsed = {name: parse(source, train.reading, "optional") for name, source in sources.items() if name != "train"}
-    notes = _left_out([train, *parsed.values()])
+    notes = not_read([name for part in (train, *parsed.values()) for name in part.left_out], (), "text")
     for name, part in list(parsed.items()):
         if part.labels is None:
             notes += (f"{part.path.name} has no classes: it is not used",)
             del parsed[name]
     data = to_sequences([train, *parsed.values()], notes)
     return Parts.of(dict(zip(["train", *parsed], data, strict=True)), train.reading, train.understood)
-
-
-def _left_out(parts: Sequence[ParsedTexts]) -> tuple[str, ...]:
-    names = [name for part in parts for name in part.left_out]
-    some = ", ".join(map(shown, names[:EXAMPLES])) + (", …" if len(names) > EXAMPLES else "")
-    return (f"left out, as neither text nor class folder: {some} ({len(names):,} in all)",) if names else ()
 
 
 def _others(files: Files) -> list[tuple[str, Path]]:
