@@ -97,33 +97,34 @@ class _Names:
     def __init__(self, cell: nn.Module | None) -> None:
         self.modules = [] if cell is None else [*cell.modules()]
 
-    def _functions(self) -> Iterator[FunctionType]:
-        """Yield the functions in attributes of modules."""
+    @cached_property
+    def _of_functions(self) -> frozenset[str]:
+        """Those that functions in attributes of modules read."""
+        names: frozenset[str] = frozenset()
         for module in self.modules:
-            yield from (value for value in module.__dict__.values() if isinstance(value, FunctionType))
+            for value in module.__dict__.values():
+                if isinstance(value, FunctionType):
+                    names |= _around(value).names
+        return names
 
     @cached_property
     def all(self) -> frozenset[str]:
         """Those of submodules, and of functions in attributes, too."""
-        names: frozenset[str] = frozenset()
+        names = self._of_functions
         for module in self.modules:
             names |= _around(type(module)).names
-        for function in self._functions():
-            names |= _around(function).names
         return names
 
     @cached_property
     def of_steps(self) -> frozenset[str]:
         """Those that `step`, `initial_state`, and what these call, read."""
-        names: frozenset[str] = frozenset()
+        names = self._of_functions
         for module in self.modules:
             reader = _Reader(None)
             for method in ("step", "initial_state", "forward"):
                 if (function := _function(getattr(type(module), method, None))) is not None:
                     reader.follow(function, type(module))
             names |= reader.around().names
-        for function in self._functions():
-            names |= _around(function).names
         return names
 
     def reads(self, name: str) -> bool:

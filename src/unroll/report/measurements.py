@@ -159,11 +159,12 @@ def gather(
     examined = train if train is not None or test is None else test.sequences
     accuracy, deciding = ((run.evaluation or {}).get(name) for name in ("accuracy", "deciding"))
     single = None if isinstance(run.model, Ensemble) else run.model
-    training = run.config.plan.recipe.train if run.config.plan else None
     examination = (
         None
         if single is None
-        else examine(single, examined, history=history, test_accuracy=accuracy, deciding=deciding, training=training)
+        else examine(
+            single, examined, history=history, test_accuracy=accuracy, deciding=deciding, training=run.config.train
+        )
     )
     if test is None:
         known = run.config.plan.data if run.config.plan else "its data"

@@ -67,7 +67,7 @@ def doctor(
         history=read_history(run),
         test_accuracy=stored.get("accuracy"),
         deciding=stored.get("deciding"),
-        training=plan.recipe.train if (plan := loaded.config.plan) else None,
+        training=loaded.config.train,
     )
     if json:
         about = {"run": str(run), "data": data, "no_data": reason or None, "warnings": warnings}
