@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from recurrences import MISSING
 from resuming import same, weights
 from unroll import ConfigError, EpochResult, SequenceClassifier, Splits, TrainConfig, Training, fit
 from unroll.config import RECIPES
@@ -197,7 +198,7 @@ def test_a_budget_that_is_too_small_gives_one_step() -> None:
 # Averages
 
 
-@pytest.mark.parametrize("backend", ["cpu", "torch"])
+@pytest.mark.parametrize("backend", [pytest.param("cpu", marks=MISSING), "torch"])
 def test_weights_are_averaged_over_the_last_quarter(backend: str) -> None:
     config = TrainConfig(training_steps=80, val_fraction=0, average_weights=True, schedule="constant")
     subject, kept = model(backend=backend), []
